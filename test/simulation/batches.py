@@ -149,6 +149,10 @@ class BatchWorld(World):
             self.served.add(self._number(arguments[0]))
         return answer
 
+    def _forget(self, at: float) -> None:
+        super()._forget(at)
+        self.served.clear()
+
     def _number(self, run_id: str) -> int | None:
         """Return the input of a run. None if nobody has the id now."""
         run = self.runs.get(run_id)

@@ -89,7 +89,7 @@ def check_open(world: World, client: Any, number: int, error: acp.ApiException) 
     try:
         found = acp.RunHandle.from_token(error.token, client)
     except acp.RunStartAmbiguous as ambiguous:
-        can_tell = made and world.character.finds
-        check(not can_tell, f"{made and made[0].run_id} is there: {ambiguous}")
+        there = [run.run_id for run in made if run.is_there(world.now)]
+        check(not (there and world.character.finds), f"{there} is there: {ambiguous}")
         return
     check_handle(world, number, found)

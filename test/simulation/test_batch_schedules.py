@@ -428,7 +428,8 @@ class Play:
         open_still = (RunStartAmbiguous, ResumeAmbiguous)
         character = self.world.character
         others_hide = character.strangers or self.world.is_restarted
-        if not character.proves or is_doubted(self.world) or others_hide:
+        seen = character.shows or any(item.ok for each in calls for item in each.items)
+        if not (character.proves and seen) or is_doubted(self.world) or others_hide:
             # A process that has seen no mark at the server will never know.
             open_still = (ResumeAmbiguous,)
         unclear = any(isinstance(each, open_still) for each in call.errors().values())
@@ -506,6 +507,8 @@ class Play:
             return  # perhaps a wrong address
         down = any(each.of is None and each.lasts > OUTAGE for each in self.schedule.troubles)
         done = {item.index for call in calls for item in call.items if item.ok} | world.served
+        if world.is_restarted:
+            done = world.served & set(range(self.count))  # since then, and of no stranger
         recently = world.now - NO_RESPONSE - BACKOFF
         lost = any(at > recently and n not in self.poisoned() for at, n in world.failed)
         alone = self.poisoned() and (lost or not done - self.poisoned())
