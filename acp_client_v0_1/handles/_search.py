@@ -142,14 +142,14 @@ class Search:
         return _NEXT
 
     def _by_given(self, limit: float) -> list[Run] | Pause:
-        """Search for a run that the server has given us. If it is found, marks are compared."""
+        """Search for a run that the server has given us. If it is not found, read all runs."""
         known = self._habits.given.get((self._agent_id, self._mark.key))
         if known is None:
             return self._by_page(limit)
-        if self._page(limit, metadata=by_key(known)):
-            self._note("compares")
-            return []
+        # If the server ignores metadata, it has found any runs that came after the search before.
         self.read_pages()
+        if self._page(limit, metadata=by_key(known)):
+            self.send = self._control
         return _NEXT
 
     def _control(self, limit: float) -> list[Run] | Pause:
@@ -162,7 +162,10 @@ class Search:
         ignores = self._page(limit, metadata={key: value + ending}, limit=1)
         if self._is_unique:
             self._note("ignores" if ignores else "compares")
-        return self._take(self._first) if ignores else self._sort(self._first)[1]
+        if not ignores:
+            return self._sort(self._first)[1]
+        self.read_pages()
+        return self._take(self._first) if self._first else _NEXT
 
     def _by_page(self, limit: float) -> list[Run] | Pause:
         return self._take(self._page(limit, offset=self._offset))

@@ -94,6 +94,29 @@ def test_where_the_search_finds_another_run_of_ours_an_empty_answer_is_proof(age
     assert runs_by_input(server) == {0: 2, 1: 1}
 
 
+@using(search=0.3)
+def test_a_run_that_appears_between_two_searches_does_not_show_that_metadata_is_compared():
+    """The server ignores metadata and hides marks, and its index has the first run a moment late."""
+    known, sent = a_run("success", run_id="run-1"), list[str]()
+
+    def respond(request: Request) -> bytes:
+        sent.append(request.path)
+        if request.method == "GET":
+            return response(b"null")
+        if request.path == "/runs/search":
+            lost = json.loads(request.body).get("metadata", {}).get("acp-client-token")
+            return runs_json(*([] if lost == marks[-1] else [known]))
+        marks.append(json.loads(request.body)["metadata"]["acp-client-token"])
+        return CLOSE if len(marks) > 1 else run_json(run_id="run-1")
+
+    marks = list[str]()
+    with serving(handler=serve_each(respond)) as (_, client):
+        agent = acp.AgentHandle("a", client)
+        agent.start({"n": 0})
+        assert results(agent.map(numbers(1))) == [acp.RunStartAmbiguous]
+    assert sent.count("/runs") == 2
+
+
 @pytest.mark.parametrize("server", [SHOWS_AND_IGNORES], indirect=True)
 @using(search=0.3)
 def test_a_create_that_never_arrived_is_posted_again_beside_the_runs_of_others(agent, server):

@@ -29,8 +29,9 @@ from simulation.world import (
 )
 from support.timing import using
 
-from acp_client_v0_1 import AgentHandle, BatchItem, Run, RunSearchRequest
+from acp_client_v0_1 import AgentHandle, BatchItem, Run, RunResult, RunSearchRequest
 from acp_client_v0_1.exceptions import ApiException, ConnectionException, RunWaitTimeout
+from acp_client_v0_1.models.run_error import RunError
 
 
 @dataclass
@@ -145,7 +146,7 @@ class BatchWorld(World):
             if is_output:
                 self.failed.append((self.now, self._number(arguments[0])))
             raise
-        if is_output:
+        if isinstance(getattr(answer, "actual_instance", None), (RunResult, RunError)):
             self.served.add(self._number(arguments[0]))
         return answer
 

@@ -162,7 +162,7 @@ def test_a_server_that_limits_requests_is_asked_at_its_rate(tmp_path):
             calls = again_and_again(world, 40, tmp_path)
             assert len(calls) == 1, fault
             took.append(calls[0].took)
-        assert sorted(took)[2] <= 2 * 16, (fault, took)
+        assert sorted(took)[2] <= 2.2 * 16, (fault, took)
         assert max(took) <= 2.5 * 16, (fault, took)
 
 
@@ -541,7 +541,8 @@ class Play:
         kept = [run.number for run in runs if run.deleted_at > now]
         check(len(kept) == len(runs) or self.options["on_stop"] == "cancel", "a run was deleted")
         twice = {n for n in kept if kept.count(n) > 1}
-        check(not twice or self.options["unclear"] == "start", f"two runs of {twice}")
+        another = self.options["unclear"] == "start" or shows_nothing(self.world)
+        check(not twice or another, f"two runs of {twice}")
         for run in runs:
             asked = range(len(run.answers))
             check([n for n, _ in run.answers] == list(asked), f"twice: {run.answers}")
