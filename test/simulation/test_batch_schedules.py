@@ -480,7 +480,7 @@ class Play:
             check(self.options["timeout"] is not None, f"out of time without a timeout: {error}")
         elif isinstance(error, self.gone(calls)):
             pass
-        elif item.index in self.poisoned():
+        elif item.index in self.poisoned() or (self.poisoned() and shows_nothing(self.world)):
             early = calls[-1].took < OUTAGE - BACKOFF and len(calls) == 1
             check(not early, f"too early: {error!r}")
         else:
@@ -488,7 +488,7 @@ class Play:
 
     def gone(self, calls: list[Call]) -> tuple[type[ApiException], ...]:
         """Return the errors of runs that are not there any more."""
-        if self.world.is_restarted:
+        if self.world.is_restarted or self.world.character.mixes:
             return RunGone, ResponseValidationError  # another run may have the id
         resumed = len(calls) > 1
         deletes = self.options["on_stop"] == "cancel" and resumed
