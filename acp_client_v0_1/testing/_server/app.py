@@ -13,7 +13,7 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -66,6 +66,13 @@ class Application:
     ping: float
     base_path: str
     required_headers: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        # The operations by the segments of their path ("*" is an id) and by method. A server that
+        # lacks one does not start.
+        self._by_path: dict[tuple[str, ...], dict[str, _Handler]] = {}
+        for name, (method, path) in OPERATIONS.items():
+            self._by_path.setdefault(tuple(path[1:].split("/")), {})[method] = getattr(self, name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -131,14 +138,6 @@ class Application:
     def _check_id(self, identifier: str) -> None:
         if self.store.quirks.only_uuids and not UUID_FORM.fullmatch(identifier):
             raise Refusal(422, f"the id {identifier!r} is not a UUID")
-
-    @cached_property
-    def _by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
-        """Return the operations by the segments of their path ("*" is an id) and by method."""
-        by_path: dict[tuple[str, ...], dict[str, _Handler]] = {}
-        for name, (method, path) in OPERATIONS.items():
-            by_path.setdefault(tuple(path[1:].split("/")), {})[method] = getattr(self, name)
-        return by_path
 
     async def create_run(self, request: Request) -> Response:
         creation = json_body(request)
