@@ -1,5 +1,6 @@
 """Settings: hosts, credentials, the environment, defaults, and how they are shown."""
 
+import inspect
 import logging
 import pickle
 import re
@@ -479,3 +480,29 @@ def test_a_pickle_of_a_version_without_auth_is_read():
     del vars(configuration)["auth"]
     kept = pickle.loads(pickle.dumps(configuration))
     assert kept.auth is None and kept.host == "http://acp.example"
+
+
+# Settings of openapi-generator's own client, which this client stores.
+STORED = {"server_variables", "server_operation_index", "server_operation_variables"}
+STORED |= {"datetime_format", "date_format"}
+NEVER_NONE = """
+    host verify_ssl debug client_side_validation ignore_operation_servers block_margin
+    connection_pool_maxsize max_event_bytes logger_file logger_format safe_chars_for_path_param
+""".split()
+
+
+def test_every_setting_is_checked_when_it_is_set():
+    """Another setting that nobody checks would fail in a request, and not where it is set."""
+    settings, accepted = Configuration(), {1j: set[str](), None: set[str]()}
+    for name in inspect.signature(Configuration).parameters:
+        for value, names in accepted.items():
+            try:
+                setattr(settings, name, value)
+            except (ApiTypeError, ApiValueError):
+                continue
+            names.add(name)
+    assert accepted[1j] == STORED
+    assert accepted[None].isdisjoint(NEVER_NONE)
+    for name in ("verify_ssl", "debug", "client_side_validation", "ignore_operation_servers"):
+        with pytest.raises(ApiTypeError, match=name):
+            setattr(settings, name, "off")
