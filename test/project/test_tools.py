@@ -27,7 +27,15 @@ def mistakes(source: str) -> list[str]:
         ("return a < b", {"return a <= b", "return a >= b", "return None"}),
         ("return now() < b", {"return now() >= b", "return None"}),
         ("return a not in b", {"return a in b", "return None"}),
-        ("return a and (b)", {"return a or (b)", "return None"}),
+        (
+            "return a and (b)",
+            {"return a or (b)", "return True and (b)", "return a and (True)", "return None"},
+        ),
+        ("with a: b()", {"if True: b()", "with a: pass"}),
+        (
+            "return {A, B, 'c'}",
+            {"return {B, 'c'}", "return {A, 'c'}", "return {A, B}", "return None"},
+        ),
         ("return not a", {"return bool(a)", "return None"}),
         ("return 'a' + b", {"return None"}),
         ("return f'{a + 1}'", {"return None"}),
@@ -35,7 +43,7 @@ def mistakes(source: str) -> list[str]:
         ("x: int = 1", {"x: int = 2", "x: int = 0"}),
         ("a.b = 300", {"a.b = (300 * 2)", "a.b = 150", "pass"}),
         ("a += b", {"a -= b", "pass"}),
-        ("f(a, b, c=d)", {"f(b, a, c=d)", "f(a, b, )", "pass"}),
+        ("f(a, b, c=d)", {"f(b, a, c=d)", "f(a, b, )", "f(a, c=d)", "pass"}),
         ("name.fullmatch(a)", {"name.match(a)", "pass"}),
         ("raise a from b", {"pass"}),
         ("while a: break", {"while not (a): break", "while a: continue"}),
@@ -46,6 +54,16 @@ def mistakes(source: str) -> list[str]:
 def test_the_mistakes_of_a_line(line, expected):
     made = mistakes(f"def f(a, b):\n    {line}\n")
     assert set(made) == expected and len(made) == len(expected)
+
+
+def test_an_entry_of_a_table_is_left_out():
+    table = "A = {'a': 1, **b(('c', 'd', 'e')), 'f': 2,}\n"
+    left = {
+        "A = {**b(('c', 'd', 'e')), 'f': 2,}",
+        "A = {'a': 1, 'f': 2,}",
+        "A = {'a': 1, **b(('c', 'd', 'e')), }",
+    }
+    assert left < set(mistakes(table))
 
 
 def test_a_default_matters_to_the_lines_of_its_function():

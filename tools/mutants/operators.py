@@ -120,6 +120,15 @@ class _Finder(ast.NodeVisitor):
             self._add(node, "return None")
         self.generic_visit(node)
 
+    def visit_With(self, node: ast.With) -> None:
+        """Leave the context out, such as a lock, unless something has its value."""
+        last = node.items[-1]
+        if not any(item.optional_vars for item in node.items):
+            start, end = self._span(node)[0], self._span(last.context_expr)[1]
+            if self._source[end : end + 1] == b":":
+                self._edit(node.lineno, start, end, "if True")
+        self.generic_visit(node)
+
     def visit_Break(self, node: ast.Break | ast.Continue) -> None:
         """Go on instead of ending the loop, or the other way."""
         self._add(node, "continue" if isinstance(node, ast.Break) else "break")
@@ -161,9 +170,12 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
-        """Change the operators."""
+        """Change the operators, and let each operand decide nothing."""
         for left, right in pairwise(node.values):
             self._between(left, right)
+        neutral = str(isinstance(node.op, ast.And))
+        for operand in node.values:
+            self._add(operand, neutral)
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
@@ -192,8 +204,28 @@ class _Finder(ast.NodeVisitor):
             self._add(node, f"({self._text(node)} * 2)")
             self._add(node, f"({self._text(node)} / 2)" if value % 1 else str(value // 2))
 
+    def visit_Tuple(self, node: ast.Tuple | ast.List | ast.Set) -> None:
+        """Leave a member out of a table, such as a flag."""
+        if len(node.elts) > 2 and all(map(_is_member, node.elts)):
+            for member, following in pairwise(node.elts):
+                self._edit(member.lineno, self._span(member)[0], self._span(following)[0], "")
+            self._leave_out(*node.elts[-2:])
+        self.generic_visit(node)
+
+    visit_List = visit_Set = visit_Tuple
+
+    def visit_Dict(self, node: ast.Dict) -> None:
+        """Leave an entry out of a table."""
+        if len(node.values) > 2 and not self._lines:
+            for key, value in zip(node.keys, node.values, strict=True):
+                start = self._span(value if key is None else key)[0] - 2 * (key is None)
+                end = self._span(value)[1]
+                if after := re.match(rb"\s*,\s*", self._source[end:]):
+                    self._edit(value.lineno, start, end + after.end(), "")
+        self.generic_visit(node)
+
     def visit_Call(self, node: ast.Call) -> None:
-        """Call another function, or swap arguments."""
+        """Call another function, swap arguments, or leave the last one out."""
         if _UNTESTED.match(ast.unparse(node)):
             return
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
@@ -204,6 +236,8 @@ class _Finder(ast.NodeVisitor):
             for left, right in pairwise(node.args):
                 swapped = self._text(right) + self._gap(left, right) + self._text(left)
                 self._edit(left.lineno, self._span(left)[0], self._span(right)[1], swapped)
+            if len(node.args) > 1 and not isinstance(node.args[-1], ast.Starred):
+                self._leave_out(*node.args[-2:])
         self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> None:
@@ -226,6 +260,9 @@ class _Finder(ast.NodeVisitor):
             for other in _OPERATORS.get(operator[0], [])[-1 if clock else 0 :]:
                 self._edit(left.end_lineno or 0, start, start + len(operator[0]), other)
 
+    def _leave_out(self, before: ast.expr, last: ast.expr) -> None:
+        self._edit(last.lineno, self._span(before)[1], self._span(last)[1], "")
+
     def _add(self, node: ast.stmt | ast.expr, text: str) -> None:
         self._edit(node.lineno, *self._span(node), text)
 
@@ -243,6 +280,10 @@ class _Finder(ast.NodeVisitor):
     def _text(self, node: ast.expr) -> str:
         start, end = self._span(node)
         return self._source[start:end].decode()
+
+
+def _is_member(node: ast.expr) -> bool:
+    return isinstance(node, (ast.Constant, ast.Name, ast.Attribute))
 
 
 def _is_text(node: ast.expr) -> bool:
