@@ -497,3 +497,17 @@ def test_a_first_run_that_always_fails_costs_one_item_of_an_executor(server, age
     assert [item.run_id for item in failed] == ["run-1"]
     assert isinstance(failed[0].error, acp.ServiceException)
     assert runs_by_input(server) == dict.fromkeys(range(6), 1)
+
+
+def test_the_threads_of_a_worker_process_share_one_client(server, agent):
+    made = list[acp.ApiClient]()
+
+    def connect() -> acp.ApiClient:
+        time.sleep(0.2)
+        made.append(acp.ApiClient(acp.Configuration(host=server.url)))
+        return made[-1]
+
+    with ThreadPoolExecutor(4) as pool:
+        items = list(agent.map(numbers(8), executor=pool, connect=connect, concurrency=4))
+    assert all(item.ok for item in items) and len(made) == 1
+    made[0].close()

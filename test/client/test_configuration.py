@@ -69,7 +69,7 @@ WRONG_TYPES = {
     "host": [b"http://host", 7, ["http://host"]],
     "total_timeout": ["1", (1, 2)],
     "max_response_bytes": [1.5],
-    "api_key": ["secret", {5: "secret"}],
+    "api_key": ["secret", {5: "secret"}, {"key": 5}],
     "password": [b"secret"],
     "server_index": ["0"],
     "socket_options": ["x", 5],
@@ -506,3 +506,13 @@ def test_every_setting_is_checked_when_it_is_set():
     for name in ("verify_ssl", "debug", "client_side_validation", "ignore_operation_servers"):
         with pytest.raises(ApiTypeError, match=name):
             setattr(settings, name, "off")
+
+
+def test_a_password_in_the_environment_may_stand_in_quotation_marks(monkeypatch):
+    """They may be a part of it. Around any other setting, they come from a file of a shell."""
+    monkeypatch.setenv("ACP_USERNAME", "me")
+    monkeypatch.setenv("ACP_PASSWORD", '"secret"')
+    assert Configuration.from_env().password == '"secret"'
+    monkeypatch.setenv("ACP_USERNAME", '"me"')
+    with pytest.raises(ApiValueError, match="ACP_USERNAME .* in quotation marks"):
+        Configuration.from_env()

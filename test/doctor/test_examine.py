@@ -41,8 +41,6 @@ from acp_client_v0_1.testing import (
     Quirks,
 )
 
-pytestmark = pytest.mark.slow
-
 NOBODY = "99999999-9999-4999-8999-999999999999"
 COUNTING = {"count": 4, "interval": 0.05}
 # On a busy machine, a stream of less than this may seem late, and the doctor opens another one.
@@ -420,6 +418,7 @@ def faults(report: Report) -> dict[str, str]:
 # Between you and the server
 
 
+@pytest.mark.slow
 def test_a_proxy_that_holds_streams_back_is_found():
     def serve(connection: Connection) -> None:
         if (request := connection.read_request()) is not None:
@@ -665,6 +664,7 @@ def test_credentials_are_named_with_their_source_and_never_shown(monkeypatch):
 # Time. With the fixture `short_seconds`, a second of the doctor is a fifth of a second.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "agent", "input", "quirks", "says"),
     [
@@ -693,6 +693,7 @@ def test_an_examination_ends_in_time_and_says_what_it_saw(
     assert "cannot be used" not in str(report) and "not tried" in str(report)
 
 
+@pytest.mark.slow
 def test_a_refusal_that_takes_most_of_the_time_of_its_probe_is_seen(short_seconds):
     with LocalServer(api_key={"x-api-key": "a-secret-key"}) as server:
         server.faults.add(always(path="/agents/search", delay=0.7))
@@ -701,6 +702,7 @@ def test_a_refusal_that_takes_most_of_the_time_of_its_probe_is_seen(short_second
 
 
 # By the seconds of each attempt, and of each read of the run: what is said.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attempts", "reads", "seen"),
     [
@@ -947,6 +949,7 @@ def test_a_limit_of_requests_at_the_same_time_is_named():
     assert faults(report).keys() == {"requests at the same time"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "marks",
     [b"Age: 35", b"X-Cache: HIT from edge-7", b"X-Varnish: 32770 3", b"CF-Cache-Status: HIT"],
@@ -963,3 +966,23 @@ def test_the_doctor_believes_nothing_that_a_cache_has_kept_and_names_the_cache(m
     missed = marks.replace(b"35", b"0").replace(b"HIT", b"MISS").replace(b" 3", b"")
     with LocalServer(ping=0.05) as behind, Cache(behind.port, missed) as cache:
         assert "cache" not in faults(examined(cache.url, **given))
+
+
+def client_of(server: LocalServer) -> acp.ApiClient:
+    return acp.ApiClient(acp.Configuration(host=server.url))
+
+
+def test_the_doctor_makes_at_most_five_runs_where_half_of_the_responses_are_lost():
+    lost = Fault(path="/runs", share=0.5, cut="close", after_wire_bytes=0, times=None)
+    with LocalServer(quirks=Quirks(echo_metadata="none")) as server, client_of(server) as client:
+        server.faults.add(lost)
+        report = examine(client, COUNTER_AGENT_ID)
+        assert sum(each.path == "/runs" for each in server.requests) == 5
+    assert "5 creates may have made runs, and no more are sent" in str(report)
+
+
+def test_only_what_differs_is_said_of_errors_and_access():
+    with LocalServer() as server, client_of(server) as client:
+        report = examine(client)
+    differs = {each.name for each in report.findings if each.verdict not in ("works", "not tried")}
+    assert differs.isdisjoint({"errors", "access"})

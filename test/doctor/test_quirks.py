@@ -13,8 +13,6 @@ from acp_client_v0_1 import ApiClient, Configuration
 from acp_client_v0_1.doctor import Report, examine
 from acp_client_v0_1.testing import AgentError, LocalServer, Quirks
 
-pytestmark = pytest.mark.slow
-
 # What nobody sees from outside, or what a report on a sound server must not try.
 UNSEEN = {
     'on_restart="forgets"': "no client restarts a server",
@@ -140,6 +138,7 @@ def test_the_report_names_exactly_the_quirk(name, request):
 @pytest.mark.parametrize(
     ("server", "unseen"), [("workflow-srv", {"unknown_agent=500"}), ("acp-proxy", set[str]())]
 )
+@pytest.mark.slow
 def test_the_report_names_the_quirks_of_a_real_server(server, unseen):
     """Some habits only show with an agent that fails, or asks."""
     quirks = Quirks.of(server)

@@ -746,3 +746,13 @@ def test_the_last_event_may_come_while_the_run_is_read(serve):
     events = acp.RunHandle("r", client).events()
     assert [event.id for event in events] == ["1", "2"]
     assert (events.ended_by, events.complete) == ("success", True)
+
+
+def test_a_stream_that_is_answered_by_a_204_is_no_failure_of_streams(serve):
+    """Another run's stream is lost twice after it, and is opened again all the same."""
+    replies = Replies(stream=(NOTHING, CLOSE, CLOSE, NOTHING), output=SUCCESS, look=run_json("success"))
+    _, client = serve(replies)
+    with using(stream_backoff=(0.01, 0.02)):
+        list(acp.RunHandle("r", client).events())
+        list(acp.RunHandle("r", client).events())
+    assert replies.asked.count("stream") == 4

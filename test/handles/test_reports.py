@@ -465,3 +465,13 @@ def test_an_error_with_cancel_on_exit_says_what_became_of_the_run(serve, caplog,
     assert notes == (["the run was cancelled"] if status == 200 else [])
     end = ["output", "look", "output", "look", "delete"] if status == 200 else []
     assert replies.asked == ["create", *end]
+
+
+def test_attempts_and_elapsed_are_of_the_request_unless_time_or_patience_is_over(serve):
+    """A 401 after two 503s was sent once, and the errors before it do not count."""
+    refused = response(b"{}", status=401)
+    _, client = serve(Replies(look=(response(status=503), response(status=503), refused)))
+    with pytest.raises(acp.UnauthorizedException) as caught, using(backoff=(0.2, 0.2)):
+        core = acp.RunHandle("r", client)._core
+        core.named(core.read, core.wait(10.0))
+    assert caught.value.attempts == 1 and caught.value.elapsed < 0.1

@@ -106,6 +106,8 @@ def test_a_create_that_was_never_carried_out(server, counter, counts):
     error = caught.value
     looks, searches = counts.of("GET", f"/agents/{COUNTER}"), counts.of("POST", "/search")
     assert (counts.creates, looks, error.searched) == (1, 1, True)
+    assert isinstance(error.__cause__, acp.ConnectionException)
+    assert error.__cause__.method == "POST" and error.__cause__.url == f"{server.url}/runs"
     with pytest.raises(acp.RunStartAmbiguous, match="it cannot be searched for") as caught:
         counter.start({"count": 1}, client_token="")
     assert (caught.value.token, counts.of("POST", "/search")) == ("", searches)
@@ -130,6 +132,7 @@ def test_searches_that_find_nothing_come_less_and_less_often(serve, clock):
     token = RunToken(server.url, client_token="none-has-it").encode()
     with pytest.raises(acp.RunStartAmbiguous, match="no run with its client token was found") as e:
         acp.RunHandle.from_token(token, client, timeout=6)
+    assert e.value.__cause__ is None
     assert clock.pauses[:6] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
     assert sum(clock.pauses) <= 6 and e.value.token == token
 
