@@ -750,7 +750,9 @@ def test_the_last_event_may_come_while_the_run_is_read(serve):
 
 def test_a_stream_that_is_answered_by_a_204_is_no_failure_of_streams(serve):
     """Another run's stream is lost twice after it, and is opened again all the same."""
-    replies = Replies(stream=(NOTHING, CLOSE, CLOSE, NOTHING), output=SUCCESS, look=run_json("success"))
+    replies = Replies(
+        stream=(NOTHING, CLOSE, CLOSE, NOTHING), output=SUCCESS, look=run_json("success")
+    )
     _, client = serve(replies)
     with using(stream_backoff=(0.01, 0.02)):
         list(acp.RunHandle("r", client).events())

@@ -606,7 +606,7 @@ def test_a_time_without_an_offset_is_utc(replying):
     assert replies.asked.count("resume") == 1
 
 
-@pytest.mark.parametrize("status", ["", "queued"])
+@pytest.mark.parametrize("status", ["", "no status of ACP"])
 def test_a_run_of_an_unknown_status_has_not_ended(replying, clock, status):
     """The output is asked for until it is there: it is the only sign of the end."""
     replies, run = replying(run_json(status), output=(*[response(b"", 404)] * 3, SUCCESS))

@@ -44,6 +44,9 @@ def test_a_docstring_that_does_not_fit_its_signature_fails_the_build(pages, tmp_
     done = subprocess.CompletedProcess[str]([], 0, f"Build started\n{warning}No issues found\n")
     monkeypatch.setattr(subprocess, "run", lambda *args, **options: done)
     monkeypatch.setattr(build_site, "SITE", tmp_path / "site")
+    listed = {str(page.relative_to(build_site.PAGES)) for page in build_site.PAGES.rglob("*.md")}
+    monkeypatch.setattr(build_site, "pages_in_navigation", lambda: listed)
+    monkeypatch.setattr(build_site, "collect", lambda: None)
     with pytest.raises(SystemExit, match="the site has mistakes"):
         build_site.build()
 

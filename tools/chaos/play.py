@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import multiprocessing
@@ -102,7 +103,7 @@ class _Play:
         killed = self._watch(process, began)
         exit = _exit_of(process)
         if exit is None and process.pid is not None:
-            os.kill(process.pid, signal.SIGUSR1)
+            _signal(process.pid, signal.SIGUSR1)
             time.sleep(0.5)
             process.kill()
         while _exit_of(process) is None:
@@ -138,7 +139,7 @@ class _Play:
                     signalled = True
                     numbers = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}
                     if process.pid is not None and _exit_of(process) is None:
-                        os.kill(process.pid, numbers.get(step.what, signal.SIGTERM))
+                        _signal(process.pid, numbers.get(step.what, signal.SIGTERM))
         return signalled
 
     def _started(self, began: float) -> bool:
@@ -155,6 +156,12 @@ class _Play:
 def _exit_of(process: BaseProcess) -> int | None:
     with ONE:
         return process.exitcode
+
+
+def _signal(pid: int, number: int) -> None:
+    # The process may have ended just now.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _is_unclear(report: dict[str, Any]) -> bool:
