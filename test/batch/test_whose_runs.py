@@ -96,7 +96,7 @@ def test_where_the_search_finds_another_run_of_ours_an_empty_answer_is_proof(age
 
 @using(search=0.3)
 def test_a_run_that_appears_between_two_searches_does_not_show_that_metadata_is_compared():
-    """The server ignores metadata and hides marks, and its index has the first run a moment late."""
+    """The server ignores metadata and hides marks, and its index has the first run late."""
     known, sent = a_run("success", run_id="run-1"), list[str]()
 
     def respond(request: Request) -> bytes:

@@ -485,10 +485,9 @@ def test_a_pickle_of_a_version_without_auth_is_read():
 # Settings of openapi-generator's own client, which this client stores.
 STORED = {"server_variables", "server_operation_index", "server_operation_variables"}
 STORED |= {"datetime_format", "date_format"}
-NEVER_NONE = """
-    host verify_ssl debug client_side_validation ignore_operation_servers block_margin
-    connection_pool_maxsize max_event_bytes logger_file logger_format safe_chars_for_path_param
-""".split()
+NEVER_NONE = ["host", "verify_ssl", "debug", "client_side_validation", "ignore_operation_servers"]
+NEVER_NONE += ["block_margin", "connection_pool_maxsize", "max_event_bytes", "logger_file"]
+NEVER_NONE += ["logger_format", "safe_chars_for_path_param"]
 
 
 def test_every_setting_is_checked_when_it_is_set():
@@ -514,5 +513,5 @@ def test_a_password_in_the_environment_may_stand_in_quotation_marks(monkeypatch)
     monkeypatch.setenv("ACP_PASSWORD", '"secret"')
     assert Configuration.from_env().password == '"secret"'
     monkeypatch.setenv("ACP_USERNAME", '"me"')
-    with pytest.raises(ApiValueError, match="ACP_USERNAME .* in quotation marks"):
+    with pytest.raises(ApiValueError, match=r"ACP_USERNAME .* in quotation marks"):
         Configuration.from_env()
