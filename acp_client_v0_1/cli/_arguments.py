@@ -384,6 +384,8 @@ def _meant(name: str, known: list[str], takes: list[str]) -> str:
         for one in takes:
             where = f"write {one} after the command"
             ours[_bare(one)] = where if one[0] == "-" else f"write {one.upper()} without {name}"
+    if "--format" in takes:
+        ours["json"] = "leave it out: --format says how the output is written"
     # No command is the server, or the host.
     alike = [one for one in known if one not in _ANYWHERE or name[0] == "-"]
     ours |= {_bare(one): f"did you mean {one!r}?" for one in alike}
@@ -418,6 +420,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         is_agent = option in takes and named is unknown
         hint = f"; if that is an agent, write {option} {unknown[0]:.60}" * is_agent
         hint = _IN_QUOTES if re.fullmatch(r"[^{].*\}", unknown[-1]) else hint
+        hint = "; write --host and the URL" if "://" in named[0] else hint
         options.parser.error(f"unrecognized arguments: {' '.join(named):.100}{hint}")
     if list(vars(options).values()).count("-") > 1:
         options.parser.error("only one argument can be -, which stands for stdin")

@@ -206,6 +206,8 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     Return 5 if an item failed, or 1 if an item could not be printed, else 0.
     """
     field, wrong = options.key, list[WrongUsage]()
+    if options.retry_failed and not options.journal:
+        raise WrongUsage("--retry-failed needs --journal FILE")
 
     with contextlib.ExitStack() as files:
         lines = files.enter_context(opened(0 if options.file == "-" else options.file))

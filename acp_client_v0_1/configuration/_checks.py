@@ -97,6 +97,8 @@ def _bearer_token(name: str, value: Any) -> Any:
 
 def _check_token(name: str, token: str) -> None:
     _check_line(name, token)
+    if token.isspace():
+        raise ApiValueError(f"{name} has nothing but white space")
     if token.lower().startswith("bearer "):
         raise ApiValueError(f'{name} must be the token alone, without "Bearer ", which is added')
 

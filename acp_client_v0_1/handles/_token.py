@@ -90,7 +90,8 @@ def decode_token(text: object) -> RunToken:
     text = text.strip()
     beginning = TOKEN_BEGINNING.match(text)
     if beginning is None:
-        raise TokenError("this is not the token of a run: it must begin with acprun1.")
+        why = "this is not the token of a run: it must begin with acprun1."
+        raise TokenError(why, hint="for the id of a run, use RunHandle(run_id, client)")
     if int(beginning[1]) != _VERSION:
         raise TokenError(
             f"the token is of version {int(beginning[1])}, and this package reads version "

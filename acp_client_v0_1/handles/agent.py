@@ -605,7 +605,10 @@ class AgentHandle(NoSettings, Generic[In, Out]):
                 core = RunCore.of_runs(self.runs, found, wait.contact)
             else:
                 about = self._agent.latest
-                make = partial(settled, create_core, creation, self.runs, about, create.run)
+
+                def make() -> RunCore:
+                    return settled(create_core, creation, self.runs, about, create.run)
+
                 core = self._explained(make) if new else self._start_by_token(creation, make, reuse)
             core.agent_descriptor, core.agent_name = self._descriptor, self._name()
             return core, not found

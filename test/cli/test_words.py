@@ -425,7 +425,14 @@ SAID = [
     says("batch echo in --results /dev/full", 1, "cannot use /dev/full: No space left on device\n"),
     says("batch echo in --results none/such", 2, "none/such cannot be opened: No such file or"),
     says("batch echo in --timeout 0", 2, "acp-client: the timeout must be above 0 seconds: a run"),
-    says("batch echo in --retry-failed", 2, "retry_failed is for the lines of a journal\n"),
+    says("batch echo in --retry-failed", 2, "--retry-failed needs --journal FILE\n"),
+    says(
+        "run echo {} --json", 2, "--json; leave it out: --format says how the output is written\n"
+    ),
+    says("run echo {} --follow", 2, "--follow; did you mean '--stream'?\n"),
+    says("ping http://127.0.0.1:1", 2, "http://127.0.0.1:1; write --host and the URL\n"),
+    says("rm r1", 2, "invalid choice: 'rm'; did you mean 'delete'?\n"),
+    says("schema echo", 2, "invalid choice: 'schema'; did you mean 'describe'?\n"),
 ]
 
 

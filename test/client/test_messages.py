@@ -1070,7 +1070,10 @@ MISTAKES[acp.AgentLookupError] = [
 MISTAKES[acp.TokenError] = [
     (lambda: RunHandle.from_token(run().token), "must be a str, not method: call run.token()"),
     (token_of_another_host, "is of a run at http://localhost:1", "pass an ApiClient of the token"),
-    (lambda: RunHandle.from_token("b7d8"), "not the token of a run: it must begin with acprun1."),
+    (
+        lambda: RunHandle.from_token("b7d8"),
+        "must begin with acprun1.; for the id of a run, use RunHandle(run_id, client)",
+    ),
     (lambda: RunHandle.from_token(NO_RUN_ID), "cannot be used: its run must not be 7"),
 ]
 
