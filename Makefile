@@ -82,6 +82,7 @@ docs-test: $(VENV)/.installed-dev
 # A test compares the files with what this draws.
 pictures: $(VENV)/.installed-dev
 	$(BIN)/python tools/pictures.py
+	$(BIN)/python tools/record.py
 
 # In an environment of its own: what the recipes need may want other versions than the checks do.
 recipes: $(RECIPES)/.installed

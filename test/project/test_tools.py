@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 import textwrap
+import xml.dom.minidom
 from pathlib import Path
 from typing import Any
 
 import pytest
+import record
 from dropin.compare import differences, judge
 from dropin.describe import parameters
 from mutants.operators import mutants_of
@@ -166,3 +168,21 @@ def test_a_seed_is_always_the_same_schedule():
     code = "from chaos.schedule import schedule_of; print(*map(schedule_of, range(30)), sep='\\n')"
     (status, said), again = python("-c", code), python("-c", code)
     assert status == 0 and said and again == (status, said)
+
+
+# make pictures
+
+
+def test_a_recorded_line_keeps_its_colours_and_is_xml():
+    drawn = record.picture(["$ a < b", "status: \x1b[31merror\x1b[0m & more"])
+    assert '<tspan class="prompt">$</tspan> a &lt; b</text>' in drawn
+    assert 'status: <tspan class="bad">error</tspan> &amp; more</text>' in drawn
+    assert xml.dom.minidom.parseString(drawn).documentElement.tagName == "svg"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_command_is_recorded_as_a_terminal_shows_it():
+    shown = record.printed(
+        "printf 'waiting\\rdone\\n'; tty > /dev/null && echo '\x1b[32myes\x1b[0m'"
+    )
+    assert shown == ["done", "\x1b[32myes\x1b[0m"]
