@@ -136,7 +136,7 @@ class Turns:
                 self.era += 1
 
     def asked_by(self) -> ApiException:
-        """Return a copy of the error that asked for the last hold: several threads may raise it."""
+        """Return a copy of the error whose ``Retry-After`` holds the call, for each thread."""
         return copy(self._held_by or ApiException())
 
     def succeeded(self) -> None:

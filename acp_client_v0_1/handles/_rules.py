@@ -58,8 +58,8 @@ class Caller:
     # Failures are survived for this many times `Timing.outage`. If it is 0, the first failure ends
     # the wait, without the client's own retries. If it is infinity, only the deadline ends it.
     outages: float = math.inf
-    # Whether the caller has others beside it: it is a run of a batch. Then an error may be of all
-    # runs, and a search for a run is repeated until it has worked.
+    # True for a run of a batch, where an error may concern every run. A batch repeats a search,
+    # since only a search that worked shows that there is no run.
     shared: bool = False
     # Whether the caller wants one request. It is sent again only if the server limits requests.
     once: bool = False
